@@ -4,10 +4,14 @@
 //! `toaster lend` before the guest starts and `toaster return` after it has ended; `toaster guest --hook`
 //! prints the script with which libvirt does both.
 
+#[path = "toaster/processors.rs"]
+mod processors;
+
 use hosttune::boot::boot_loader::BootSetting;
 use hosttune::boot::boot_once::BootMode;
 use hosttune::boot::command_line::CommandLineSetting;
 use hosttune::cli::{self, HostProfile, Options, Setting};
+use hosttune::cpu;
 use hosttune::facts::Facts;
 use hosttune::guest::{
     Guest, HugePages, LookingGlass, Name, NoteMemoryLock, Resolution, SharedMemory, Version,
@@ -18,6 +22,8 @@ use hosttune::modules::Modules;
 use hosttune::pci::{self, Address, Ids};
 use hosttune::vfio::{self, Assessment, Consent, Lend, LendAtBoot, LendAtBootByIds, Selector};
 use hosttune::{Error, Host, Note, Planner, Registry, Session, Tuning};
+
+use processors::Processors;
 
 const GUEST: &str = "windows11";
 const CORES: u32 = 8;
@@ -33,6 +39,11 @@ const GLASS: &str = "b7";
 const HUGE_PAGES: &str = "huge-pages";
 /// In KiB.
 const PAGE: u64 = 2_048;
+
+/// An optional part: processors of the guest alone, while it is lent its devices.
+const CPUSET: &str = "cpuset";
+/// Where libvirt puts its guests.
+const CONTROL_GROUP: &str = "machine.slice";
 
 /// An optional part: a boot entry beside the normal one, with memory set aside for the guest.
 const VFIO_MODE: &str = "vfio-mode";
@@ -58,6 +69,19 @@ const SETTINGS: &[Setting] = &[
         help: "How --persist lends the card from boot on: rule (a udev rule for its slot), ids (vfio-pci.ids= \
                on the kernel command line) [default: rule]",
         check: |text| at_boot(text).map(drop),
+    },
+    Setting {
+        name: "processors",
+        value: "LIST",
+        help: "The processors of the guest with --with cpuset, as 8-15,24-31 [default: those of 8 cores that \
+               share a cache]",
+        check: |text| processors::list(text).map(drop),
+    },
+    Setting {
+        name: "control-group",
+        value: "GROUP",
+        help: "The control group that the guest runs in, with --with cpuset [default: machine.slice]",
+        check: |text| processors::control_group(text).map(drop),
     },
     Setting {
         name: "screen",
@@ -146,7 +170,9 @@ fn lend(options: &Options) -> Result<Lend, Error> {
         Some(_) => value(options, "consent", "", consents)?,
         None => Vec::new(),
     };
-    let lend = Lend::new(devices).why("the graphics card of the guest windows11");
+    let lend = Lend::new(devices)
+        .guest(GUEST)
+        .why("the graphics card of the guest windows11");
     Ok(consented.into_iter().fold(lend, Lend::consent))
 }
 
@@ -189,7 +215,7 @@ impl HostProfile for Toaster {
     }
 
     fn candidates(&self) -> &'static [&'static str] {
-        &[VFIO_MODE, HUGE_PAGES]
+        &[VFIO_MODE, HUGE_PAGES, CPUSET]
     }
 
     fn settings(&self) -> &'static [Setting] {
@@ -199,6 +225,7 @@ impl HostProfile for Toaster {
     fn register(&self, registry: &mut Registry) {
         vfio::knobs(registry);
         memory::knobs(registry);
+        cpu::knobs(registry);
     }
 
     fn with_backend(&self, session: Session) -> Session {
@@ -229,6 +256,7 @@ impl HostProfile for Toaster {
                 guest: machine(GUEST, options)?,
                 lend,
                 huge_pages: options.has(HUGE_PAGES),
+                processors: wanted_processors(options)?,
             },
         )));
         Ok(Box::new(parts))
@@ -250,12 +278,43 @@ impl HostProfile for Toaster {
         }
         let guest =
             machine(name, options)?.devices(assessment.lent.iter().map(|device| device.address));
-        if !options.has(HUGE_PAGES) {
-            return Ok(guest);
-        }
         let node = node(host, &assessment)?;
-        Ok(guest.huge_pages(HugePages { size: PAGE, node }))
+        let guest = match options.has(HUGE_PAGES) {
+            true => guest.huge_pages(HugePages { size: PAGE, node }),
+            false => guest,
+        };
+        let Some(wanted) = wanted_processors(options)? else {
+            return Ok(guest);
+        };
+        match wanted.shared(host, node)? {
+            Ok(parts) => Ok(guest.pinned(parts.iter().map(ToString::to_string))),
+            Err(unsupported) => {
+                let hint = unsupported.hint.clone().unwrap_or_default();
+                Err(Error::tuning(unsupported.to_string(), hint))
+            }
+        }
     }
+}
+
+/// Which processors the guest has for itself; `None` without the part.
+fn wanted_processors(options: &Options) -> Result<Option<Processors>, Error> {
+    if !options.has(CPUSET) {
+        return Ok(None);
+    }
+    let list = match options.setting("processors") {
+        Some(_) => Some(value(options, "processors", "", processors::list)?),
+        None => None,
+    };
+    Ok(Some(Processors {
+        cores: CORES as usize,
+        list,
+        group: value(
+            options,
+            "control-group",
+            CONTROL_GROUP,
+            processors::control_group,
+        )?,
+    }))
 }
 
 /// The node that the lent devices are attached to, on a host with several.
@@ -276,6 +335,7 @@ struct Loan {
     guest: Guest,
     lend: Lend,
     huge_pages: bool,
+    processors: Option<Processors>,
 }
 
 impl Tuning for Loan {
@@ -284,14 +344,20 @@ impl Tuning for Loan {
             return Ok(());
         }
         NoteMemoryLock(self.guest.clone()).declare(at)?;
-        if self.huge_pages {
+        if self.huge_pages || self.processors.is_some() {
             let assessment = Assessment::of(at.host(), &self.lend)?;
-            let mut pages = Hugepages::of_size(PAGE, MEMORY * 1024 / PAGE)
-                .compact_first()
-                .why("the guest's memory: fewer entries in the page tables of guest and IOMMU")
-                .required();
-            pages.node = node(at.host(), &assessment)?;
-            pages.declare(at)?;
+            let node = node(at.host(), &assessment)?;
+            if self.huge_pages {
+                let mut pages = Hugepages::of_size(PAGE, MEMORY * 1024 / PAGE)
+                    .compact_first()
+                    .why("the guest's memory: fewer entries in the page tables of guest and IOMMU")
+                    .required();
+                pages.node = node;
+                pages.declare(at)?;
+            }
+            if let Some(processors) = &self.processors {
+                processors.declare(at, node)?;
+            }
         }
         self.lend.declare(at)
     }

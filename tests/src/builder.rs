@@ -37,6 +37,7 @@ pub struct Builder {
     path: Vec<PathBuf>,
     state: Option<PathBuf>,
     devices: bool,
+    more_devices: Vec<String>,
     systemd: bool,
     systemd_boot: bool,
     console: Console,
@@ -64,6 +65,7 @@ impl Builder {
             path: Vec::new(),
             state: None,
             devices: true,
+            more_devices: Vec::new(),
             systemd: false,
             systemd_boot: false,
             console: Console::Log,
@@ -106,6 +108,13 @@ impl Builder {
     #[must_use]
     pub fn without_devices(mut self) -> Self {
         self.devices = false;
+        self
+    }
+
+    /// Adds a device, in the words of QEMU's option `-device`. The start does not wait for its driver.
+    #[must_use]
+    pub fn device(mut self, device: impl Into<String>) -> Self {
+        self.more_devices.push(device.into());
         self
     }
 
@@ -281,6 +290,7 @@ impl Builder {
             cpufreq: &cpufreq,
             shares: &shares,
             disks: self.devices.then_some(directory.path()),
+            more_devices: &self.more_devices,
             state: self.state.as_deref(),
             console: &first_port,
             ports: [&ports[0], &ports[1]],

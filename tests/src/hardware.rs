@@ -62,6 +62,8 @@ pub(crate) struct Wanted<'a> {
     /// The directory with the image files of [`DISKS`], named by serial number; `None` for a machine without
     /// tunable hardware.
     pub(crate) disks: Option<&'a Path>,
+    /// Further `-device` arguments.
+    pub(crate) more_devices: &'a [String],
     pub(crate) state: Option<&'a Path>,
     /// QEMU's character device for the first serial port, without its ID.
     pub(crate) console: &'a str,
@@ -198,6 +200,9 @@ pub(crate) fn arguments(wanted: &Wanted<'_>) -> Vec<String> {
 
     if let Some(disks) = wanted.disks {
         add_devices(&mut add, disks);
+    }
+    for device in wanted.more_devices {
+        add("-device", device.clone());
     }
     // Like a real disk: what the guest has flushed survives a power cut.
     let state = wanted.state.map(|file| (STATE_SERIAL, file));

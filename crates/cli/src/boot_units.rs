@@ -10,7 +10,7 @@ use clap::Args;
 use hosttune_core::file::{ConfigFile, Directory, DirectoryState, FileState};
 use hosttune_core::host::{EntryKind, FileContent};
 use hosttune_core::journal::DirectoryStore;
-use hosttune_core::{Error, Host, Planner, Session, Tuning};
+use hosttune_core::{Error, Host, HostError, Planner, Session, Tuning};
 use hosttune_helper::Installed;
 use hosttune_run::helper_units::HelperUnits;
 use hosttune_run::units::{Unit, Units};
@@ -384,41 +384,55 @@ fn program(
             "systemd starts programs by their absolute path",
         ));
     }
-    let mut place = PathBuf::new();
-    let components: Vec<_> = path.components().collect();
-    for component in &components {
-        place.push(component);
-        let why = match host.entry(&place).map_err(Error::from)? {
-            None => Some("it does not exist".to_owned()),
-            Some(entry) if place == path && matches!(entry.kind, EntryKind::Link(_)) => {
-                Some("it is a symlink: name the file that it leads to".to_owned())
-            }
-            Some(entry) => untrusted(&entry.kind, entry.mode, owner(root, &place)),
-        };
-        if let Some(why) = why {
-            return Err(Failure::usage(
-                format!(
-                    "root cannot start {} at boot: {}: {why}",
-                    path.display(),
-                    place.display()
-                ),
-                "install the program where only root can change it, such as /usr/local/bin",
-            ));
-        }
+    // A tree can be that of the user who works on it.
+    let us = rustix::process::geteuid().as_raw();
+    if let Some(why) = changeable(&path, host, root, Some(us)).map_err(Error::from)? {
+        return Err(Failure::usage(
+            format!("root cannot start {} at boot: {why}", path.display()),
+            "install the program where only root can change it, such as /usr/local/bin",
+        ));
     }
     Ok(path)
 }
 
+/// Why others than root could change what an absolute path of a program leads to, or `None`. `trusted` is a
+/// user beside root who may.
+pub(super) fn changeable(
+    path: &Path,
+    host: &Host,
+    root: Option<&Path>,
+    trusted: Option<u32>,
+) -> Result<Option<String>, HostError> {
+    let mut place = PathBuf::new();
+    for component in path.components() {
+        place.push(component);
+        let why = match host.entry(&place)? {
+            None => Some("it does not exist".to_owned()),
+            Some(entry) if place == path && matches!(entry.kind, EntryKind::Link(_)) => {
+                Some("it is a symlink: name the file that it leads to".to_owned())
+            }
+            Some(entry) => untrusted(&entry.kind, entry.mode, owner(root, &place), trusted),
+        };
+        if let Some(why) = why {
+            return Ok(Some(format!("{}: {why}", place.display())));
+        }
+    }
+    Ok(None)
+}
+
 /// Why an entry on the path of the program cannot be trusted.
-fn untrusted(kind: &EntryKind, mode: u32, owner: Option<u32>) -> Option<String> {
+fn untrusted(
+    kind: &EntryKind,
+    mode: u32,
+    owner: Option<u32>,
+    trusted: Option<u32>,
+) -> Option<String> {
     // The mode of a link says nothing. Only links to directories come here, such as /bin.
     if matches!(kind, EntryKind::Link(_)) {
         return None;
     }
-    // A tree can be that of the user who works on it.
-    let us = rustix::process::geteuid().as_raw();
     match owner {
-        Some(owner) if owner == 0 || owner == us => {}
+        Some(owner) if owner == 0 || Some(owner) == trusted => {}
         Some(owner) => return Some(format!("it belongs to user {owner}")),
         None => return Some("it cannot be read".to_owned()),
     }
@@ -439,7 +453,10 @@ mod tests {
 
     #[test]
     fn a_program_that_others_can_change_is_not_trusted() {
-        let of = |kind: EntryKind, mode, owner| untrusted(&kind, mode, owner);
+        let of = |kind: EntryKind, mode, owner| untrusted(&kind, mode, owner, Some(1000));
+        assert_eq!(of(EntryKind::File, 0o755, Some(1000)), None);
+        let of_root_alone = untrusted(&EntryKind::File, 0o755, Some(1000), None);
+        assert_eq!(of_root_alone.as_deref(), Some("it belongs to user 1000"));
         assert_eq!(of(EntryKind::File, 0o755, Some(0)), None);
         assert_eq!(of(EntryKind::Directory, 0o1777, Some(0)), None);
         for (kind, mode, owner) in [

@@ -1,10 +1,13 @@
 //! `guest`: the guest's side of lent devices. It changes nothing and does not need root.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
-use hosttune_core::{Error, Host};
+use hosttune_core::{Error, Host, LinuxHost};
 use hosttune_guest::{FileState, Guest, hook, libvirt, qemu, tmpfiles};
 
 use super::arguments::Global;
+use super::boot_units::changeable;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::streams::Streams;
@@ -99,10 +102,20 @@ pub(super) fn guest(
     }
     let guest = profile.guest(name, host, options)?;
     let shared = guest.shared();
+    let program = program(profile);
+    if arguments.hook
+        && let Some(danger) = danger(&program)?
+    {
+        streams.complain(&format!("warning: {danger}\n"));
+    }
     let texts = Texts {
         libvirt: libvirt::domain(&guest),
         qemu: qemu::arguments(&guest),
-        hook: hook::script(guest.name(), &program(profile), &words(options)),
+        hook: hook::script(
+            guest.name(),
+            &program.display().to_string(),
+            &words(options),
+        ),
         tmpfiles: shared.map(tmpfiles::line),
         file_state: shared
             .map(|memory| memory.state(host))
@@ -131,12 +144,31 @@ pub(super) fn guest(
 }
 
 /// The path of this program, for a script that is called without a useful `PATH`.
-fn program(profile: &dyn HostProfile) -> String {
-    match std::env::current_exe() {
-        Ok(path) => path.display().to_string(),
+fn program(profile: &dyn HostProfile) -> PathBuf {
+    let Ok(path) = std::env::current_exe() else {
         // /proc is not mounted.
-        Err(_) => format!("/usr/local/bin/{}", profile.name()),
+        return Path::new("/usr/local/bin").join(profile.name());
+    };
+    // The kernel adds a word if the file was replaced since, as an update does.
+    let text = path.to_string_lossy();
+    match text.strip_suffix(" (deleted)") {
+        Some(replaced) if !path.exists() => PathBuf::from(replaced),
+        _ => path,
     }
+}
+
+/// Why the hook is dangerous: libvirt runs it as root, so whoever can change the program becomes root with
+/// the next start of the guest.
+fn danger(program: &Path) -> Result<Option<String>, Failure> {
+    // The program is here, also if the devices are those of a tree.
+    let here = Host::new(LinuxHost::at("/").map_err(Error::from)?);
+    let why = changeable(program, &here, None, None).map_err(Error::from)?;
+    Ok(why.map(|why| {
+        format!(
+            "libvirt would run {} as root, and others than root could change it ({why}): install it where only root can, such as /usr/local/bin, and print the hook with that one",
+            program.display()
+        )
+    }))
 }
 
 /// The optional parts and the profile's own options as words of a command line: the hook lends what

@@ -60,6 +60,7 @@ pub struct Guest {
     devices: Vec<Address>,
     shared_memory: Option<SharedMemory>,
     huge_pages: Option<HugePages>,
+    pinned: Vec<String>,
 }
 
 impl Guest {
@@ -73,6 +74,7 @@ impl Guest {
             devices: Vec::new(),
             shared_memory: None,
             huge_pages: None,
+            pinned: Vec::new(),
         }
     }
 
@@ -96,6 +98,15 @@ impl Guest {
     #[must_use]
     pub fn huge_pages(mut self, pages: HugePages) -> Self {
         self.huge_pages = Some(pages);
+        self
+    }
+
+    /// The processors of the host that each of its cores runs on, in the kernel's list format (`8,24`), the
+    /// first core first. Cores without such a list run on any processor.
+    #[must_use]
+    pub fn pinned(mut self, processors: impl IntoIterator<Item = String>) -> Self {
+        let cores = usize::try_from(self.cores).unwrap_or(usize::MAX);
+        self.pinned = processors.into_iter().take(cores).collect();
         self
     }
 
@@ -133,6 +144,12 @@ impl Guest {
     #[must_use]
     pub fn pages(&self) -> Option<HugePages> {
         self.huge_pages
+    }
+
+    /// The processors of the host that its cores run on, the first core first.
+    #[must_use]
+    pub fn pins(&self) -> &[String] {
+        &self.pinned
     }
 
     /// The functions by the slot of the host that they are in. Functions of one card are functions

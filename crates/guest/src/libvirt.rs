@@ -22,6 +22,19 @@ fn memory_backing(pages: HugePages) -> String {
     )
 }
 
+/// Which processors of the host each core runs on.
+fn pinning(guest: &Guest) -> String {
+    if guest.pins().is_empty() {
+        return String::new();
+    }
+    let mut xml = "  <cputune>\n".to_owned();
+    for (core, processors) in guest.pins().iter().enumerate() {
+        let _ = writeln!(xml, "    <vcpupin vcpu='{core}' cpuset='{processors}'/>");
+    }
+    xml.push_str("  </cputune>\n");
+    xml
+}
+
 /// A whole domain: cores, memory, lent devices, shared memory. Disks, network, TPM and screen are
 /// not in it, because the host's side does not decide them.
 ///
@@ -31,6 +44,7 @@ fn memory_backing(pages: HugePages) -> String {
 pub fn domain(guest: &Guest) -> String {
     let (name, cores, memory) = (guest.name(), guest.cores(), guest.mebibytes());
     let pages = guest.pages().map(memory_backing).unwrap_or_default();
+    let pinning = pinning(guest);
     let mut xml = format!(
         "\
 <!-- The host's side of the guest. Disks, network, TPM and screen are not in it: copy what is
@@ -40,7 +54,7 @@ pub fn domain(guest: &Guest) -> String {
   <name>{name}</name>
   <memory unit='MiB'>{memory}</memory>
 {pages}  <vcpu placement='static'>{cores}</vcpu>
-  <os firmware='efi'>
+{pinning}  <os firmware='efi'>
     <type arch='x86_64' machine='q35'>hvm</type>
   </os>
   <features>

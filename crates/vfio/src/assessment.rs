@@ -1,6 +1,7 @@
 //! What a lend takes, what it leaves, and why it is refused: decided without changing anything.
 
 mod console;
+mod nvidia;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,7 +14,7 @@ use crate::card::{self, Membership};
 use crate::lend::Lend;
 use crate::refusal::{self, Consent, Refusal};
 use crate::running;
-use crate::usage::InterfaceUse;
+use crate::usage::{Holder, Holders, InterfaceUse};
 use crate::view::{Used, View, is_lent};
 
 /// What a lend takes, what it leaves to the host, and why it is refused.
@@ -31,6 +32,9 @@ pub struct Assessment {
     pub notes: Vec<String>,
     /// Whether the text console ends with the devices, so that fbcon is unbound before.
     pub(crate) ends_console: bool,
+    /// The processes that have a lent device open which a VFIO driver has already, such as a running
+    /// virtual machine. Whether it is the one of this loan is not known here.
+    pub(crate) guests: Vec<(Address, Holder)>,
 }
 
 /// What happens to one function, and why.
@@ -91,6 +95,7 @@ pub(crate) fn decide(view: &View, lend: &Lend) -> Assessment {
         refusals: Vec::new(),
         notes: Vec::new(),
         ends_console: false,
+        guests: Vec::new(),
     };
     select(view, lend, &mut found);
     let rank = |device: &Device| (card::unbind_rank(device), device.address);
@@ -104,10 +109,17 @@ pub(crate) fn decide(view: &View, lend: &Lend) -> Assessment {
             refuse_used(&device, used, &mut found);
             refuse_network_root(view, &device, used, &mut found);
         }
+        if let Some(guests) = view.guests.get(&device.address) {
+            note_partial(&device, guests, &mut found);
+            let guests = guests.found.iter().cloned();
+            let guests = guests.map(|guest| (device.address, guest));
+            found.guests.extend(guests);
+        }
     }
     judge_groups(view, &mut found);
     refuse_only_gpu(view, &mut found);
     console::refuse(view, &mut found);
+    nvidia::refuse(view, &mut found);
     refusal::name_all_consents(&mut found.refusals);
     found.refusals.retain(|refusal| {
         refusal
@@ -280,6 +292,15 @@ fn refuse_impossible(view: &View, device: &Device, found: &mut Assessment) {
     }
 }
 
+fn note_partial(device: &Device, holders: &Holders, found: &mut Assessment) {
+    if holders.is_partial {
+        found.notes.push(format!(
+            "which programs use {} is only partly known: run it as root to see all processes",
+            device.address
+        ));
+    }
+}
+
 /// What uses a device that has to leave its driver.
 fn refuse_used(device: &Device, used: &Used, found: &mut Assessment) {
     let address = device.address;
@@ -303,11 +324,7 @@ fn refuse_used(device: &Device, used: &Used, found: &mut Assessment) {
             found.refusals.push(refusal.until_reboot());
         }
     }
-    if used.holders.is_partial {
-        found.notes.push(format!(
-            "which programs use {address} is only partly known: run it as root to see all processes"
-        ));
-    }
+    note_partial(device, &used.holders, found);
     for interface in &used.interfaces {
         let InterfaceUse {
             has_default_route, ..
@@ -325,6 +342,12 @@ fn refuse_used(device: &Device, used: &Used, found: &mut Assessment) {
                 .refusals
                 .push(Refusal::unless(address, Consent::NetworkConfiguration, why));
         }
+    }
+    if used.has_hidden_interface {
+        let why = "its interface is in another network namespace, such as that of a container, which loses it for good";
+        found
+            .refusals
+            .push(Refusal::unless(address, Consent::NetworkConfiguration, why));
     }
     for disk in &used.disks {
         if disk.is_vital() {

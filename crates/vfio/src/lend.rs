@@ -13,6 +13,7 @@ use crate::bound_driver::{Binding, BoundDriver};
 use crate::console_driver::{ConsoleBinding, ConsoleDriver};
 use crate::device_attribute::{AttributeFile, AttributeState, DeviceAttribute};
 use crate::driver_override::{DriverOverride, Override};
+use crate::guests;
 use crate::own_settings;
 use crate::refusal::Consent;
 use crate::selector::Selector;
@@ -45,16 +46,17 @@ const MODULES: [&str; 2] = ["vfio_pci", "vfio_iommu_type1"];
 ///   Otherwise fbcon is unbound before the loan and bound after it: see [`Consent::Console`].
 /// - Consoles that were mapped to one of several framebuffers: the kernel moves them to another.
 /// - The session of a user on the screen, and whatever runs in it.
+/// - The decoding of I/O ports in the command register, which VFIO switches on when a virtual machine opens
+///   the device, and which a driver that does not use them leaves on.
 /// - A device that does not survive its reset. It stays in the journal until it answers.
 ///
 /// # What is not seen
 /// - Programs that have a device open by another path than udev's, as in a container's own `/dev`.
-/// - Interfaces in other network namespaces.
+/// - Interfaces in other network namespaces, of a device that has one here as well.
 /// - Disks that only the kernel uses without a file that says so: exported with nvmet or LIO, further
 ///   disks of f2fs, the log of JFS. In other mount namespaces: file systems other than ext4, XFS, f2fs
 ///   and bcachefs, if no process is in the namespace. To open a disk exclusively would tell, and another
 ///   program that mounts it in that moment would fail.
-/// - Guests that have the IOMMU group of a device that a VFIO driver has already: it may be this one.
 /// - IPv4 addresses that have no route: an interface counts as used if it is up.
 /// - Which disks a ZFS pool uses: all disks count as used if there is a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +69,8 @@ pub struct Lend {
     consents: Vec<Consent>,
     #[serde(default)]
     keep_powered: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    guest: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     why: Option<String>,
 }
@@ -83,6 +87,7 @@ impl Lend {
             companions: true,
             consents: Vec::new(),
             keep_powered: false,
+            guest: None,
             why: None,
         }
     }
@@ -110,6 +115,14 @@ impl Lend {
         self
     }
 
+    /// Names the virtual machine that the devices are for, as libvirt and QEMU name it. A virtual machine
+    /// of this name may have the devices open already; another one may not.
+    #[must_use]
+    pub fn guest(mut self, name: impl Into<String>) -> Self {
+        self.guest = Some(name.into());
+        self
+    }
+
     /// Adds the reason, which the plan shows.
     #[must_use]
     pub fn why(mut self, why: impl Into<String>) -> Self {
@@ -131,7 +144,11 @@ impl Lend {
         self.consents.contains(&consent)
     }
 
-    fn reason(&self) -> Why {
+    pub(crate) fn is_for(&self, guest: Option<&str>) -> bool {
+        self.guest.is_some() && self.guest.as_deref() == guest
+    }
+
+    pub(crate) fn reason(&self) -> Why {
         Why::new(self.why.as_deref().unwrap_or("lent to a virtual machine"))
     }
 
@@ -208,6 +225,9 @@ impl Tuning for Lend {
                     .required()
                     .why(self.reason());
             }
+            return Ok(());
+        }
+        if guests::refuse(at, self, &assessment) {
             return Ok(());
         }
         let Some(mut settings) = self.settings(at, &assessment.lent)? else {

@@ -46,6 +46,7 @@ mod card;
 mod console_driver;
 mod device_attribute;
 mod driver_override;
+mod guests;
 mod lend;
 mod own_settings;
 mod refusal;

@@ -17,7 +17,8 @@ pub enum Consent {
     VitalDisk,
     /// The network card with a default route.
     DefaultRoute,
-    /// A network card whose interface is up: addresses, routes and names set on it are lost.
+    /// A network card whose interface is up or in another network namespace: addresses, routes and names
+    /// set on it are lost, and so is the namespace that it is in.
     NetworkConfiguration,
     /// The only display controller, or the only one with a monitor.
     OnlyGpu,

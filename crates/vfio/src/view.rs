@@ -10,7 +10,7 @@ use hosttune_pci::{
 };
 
 use crate::lend::Lend;
-use crate::usage::{self, Connectors, Consoles, DiskUse, Holders, InterfaceUse};
+use crate::usage::{self, Connectors, Consoles, DiskUse, Holders, InterfaceUse, Nvidia};
 
 /// What is known of one selected device.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,7 @@ pub(crate) struct Used {
     pub(crate) does_not_answer: bool,
     pub(crate) holders: Holders,
     pub(crate) interfaces: Vec<InterfaceUse>,
+    pub(crate) has_hidden_interface: bool,
     pub(crate) disks: Vec<DiskUse>,
 }
 
@@ -31,13 +32,16 @@ pub(crate) struct View {
     pub(crate) driver: Availability,
     /// Of the devices in the slots of selected ones.
     pub(crate) sriov: BTreeMap<Address, Sriov>,
-    /// Of the same devices, except those that a VFIO driver has already.
+    /// Of the same devices. Those that a VFIO driver has already are not used by the host.
     pub(crate) used: BTreeMap<Address, Used>,
+    /// What has those of them open that a VFIO driver has already.
+    pub(crate) guests: BTreeMap<Address, Holders>,
     /// The groups of the same devices that have a region which blocks them.
     pub(crate) blocked: BTreeSet<u32>,
     /// Of all display controllers.
     pub(crate) connectors: BTreeMap<Address, Connectors>,
     pub(crate) consoles: Consoles,
+    pub(crate) nvidia: Nvidia,
     /// What the running system needs over the network.
     pub(crate) over_network: Option<String>,
 }
@@ -62,9 +66,11 @@ impl View {
             driver: driver(host)?,
             sriov: BTreeMap::new(),
             used: BTreeMap::new(),
+            guests: BTreeMap::new(),
             blocked: BTreeSet::new(),
             connectors: BTreeMap::new(),
             consoles: Consoles::default(),
+            nvidia: Nvidia::read(host)?,
             over_network: usage::needed_over_network(host)?,
             devices,
         };
@@ -84,7 +90,16 @@ impl View {
             {
                 view.blocked.insert(group);
             }
-            if !is_lent(device) {
+            if is_lent(device) {
+                let guests = usage::holders(host, address)?;
+                view.guests.insert(address, guests);
+                // A guest may have left it dead, and it would be as wanted for ever.
+                let used = Used {
+                    does_not_answer: device.config_space(host)? == ConfigReading::NoAnswer,
+                    ..Used::default()
+                };
+                view.used.insert(address, used);
+            } else {
                 view.used.insert(address, used(host, device)?);
             }
         }
@@ -126,6 +141,7 @@ fn used(host: &Host, device: &Device) -> Result<Used, HostError> {
         does_not_answer,
         holders: usage::holders(host, address)?,
         interfaces: usage::interface_uses(host, address)?,
+        has_hidden_interface: usage::has_hidden_interface(host, address)?,
         disks: usage::disk_uses(host, address)?,
     })
 }

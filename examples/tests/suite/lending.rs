@@ -1,6 +1,6 @@
 //! `toaster`: what it refuses and prints on captured trees, and a card really lent in the test machine.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -78,6 +78,24 @@ fn tree(device: &str) -> tempfile::TempDir {
     write(root, "proc/modules", "");
     write(root, "sys/class/iommu/ivhd0/devices", "");
     write(root, "sys/bus/pci/drivers/vfio-pci/bind", "");
+    write(root, "sys/devices/system/cpu/online", "0-11\n");
+    let groups = "sys/fs/cgroup";
+    write(
+        root,
+        &format!("{groups}/cgroup.controllers"),
+        "cpuset cpu\n",
+    );
+    write(
+        root,
+        &format!("{groups}/cgroup.subtree_control"),
+        "cpuset cpu\n",
+    );
+    write(root, &format!("{groups}/machine.slice/cpuset.cpus"), "\n");
+    write(
+        root,
+        &format!("{groups}/machine.slice/cpuset.cpus.partition"),
+        "member\n",
+    );
     function(
         root,
         "0000:0d:00.0",
@@ -137,6 +155,23 @@ fn on_a_captured_tree_toaster_shows_and_changes_nothing() {
     assert!(said.contains("<hugepages>"), "{said}");
     let said = on(&[&pages[..], &["--hook"]].concat(), 0);
     assert!(said.contains(" lend '--with' 'huge-pages'"), "{said}");
+    // Eight of twelve cores, without that of processor 0, and the texts of the guest pin its cores to them.
+    let cpuset = ["--with", "cpuset"];
+    let said = on(&[&["plan"], &cpuset[..]].concat(), 3);
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let said = words.join(" ");
+    assert!(
+        said.contains("processors 4-11 are for what runs in /machine.slice"),
+        "{said}"
+    );
+    let said = on(&[&["guest", "--libvirt"], &cpuset[..]].concat(), 0);
+    assert!(said.contains("<vcpupin vcpu='7' cpuset='11'/>"), "{said}");
+    let listed = ["--processors", "2-9"];
+    let said = on(&[&["guest", "--hook"], &cpuset[..], &listed].concat(), 0);
+    assert!(said.contains(" '--processors' '2-9'"), "{said}");
+    let few = ["--processors", "2-5"];
+    let said = on(&[&["plan"], &cpuset[..], &few].concat(), 3);
+    assert!(said.contains("the guest has 8 cores"), "{said}");
     // What the guest shares is locked as well.
     let screen = ["--screen", "7680x4320", "--looking-glass", "b7-hdr"];
     let said = on(&[&["plan"], &screen[..]].concat(), 3);
@@ -185,12 +220,39 @@ fn a_wrong_option_is_refused_with_what_to_type() {
         (&["lend", "--gpu", "10de:2684@0000:0d:00"], "0000:0d:00.0"),
         (&["lend", "--consent", "everything"], "only-gpu"),
         (&["guest", "--screen", "4k"], "3840x2160"),
+        (&["lend", "--processors", "8-"], "such as 2-7,10"),
+        (&["lend", "--control-group", "../.."], "machine.slice"),
         (&["guest", "--looking-glass", "b6"], "b7-hdr"),
         (&["lend", "windows10"], "nearest: windows11"),
     ] {
         let said = exits(2, arguments);
         assert!(said.contains(says), "{arguments:?}: {said}");
     }
+}
+
+/// libvirt runs the hook as root: who can change the program is root with the next start of the guest.
+#[test]
+fn a_hook_with_a_program_that_others_can_change_is_warned_of() {
+    let tree = tree("0x2684");
+    let place = tempfile::tempdir().unwrap();
+    let copy = place.path().join("toaster");
+    std::fs::copy(TOASTER, &copy).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let hook = |asks: &[&str]| {
+        let mut program = Command::new(&copy);
+        let program = program.arg("--root").arg(tree.path()).args(asks);
+        let output = program.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let texts = [output.stdout, output.stderr];
+        texts.map(|text| String::from_utf8_lossy(&text).into_owned())
+    };
+    let [script, warning] = hook(&["guest", "--hook"]);
+    assert!(script.starts_with("#!/bin/sh\n"), "{script}");
+    assert!(script.contains(copy.to_str().unwrap()), "{script}");
+    assert!(warning.contains("would run"), "{warning}");
+    assert!(warning.contains("/usr/local/bin"), "{warning}");
+    let [_, warning] = hook(&["guest", "--libvirt"]);
+    assert_eq!(warning, "");
 }
 
 /// The driver that is bound to a function; nothing if there is none.

@@ -83,6 +83,9 @@ impl UseView {
             };
             uses.push(Self::new(kind, interface));
         }
+        if used.has_hidden_interface {
+            uses.push(Self::new("interface", &"in another network namespace"));
+        }
         uses.extend(used.disks.iter().map(|disk| Self::new("disk", disk)));
         for holder in &used.holders {
             uses.push(Self {

@@ -180,6 +180,9 @@ fn uses(details: &Details) -> Vec<String> {
         };
         lines.push(format!("interface {interface} is up{route}"));
     }
+    if used.has_hidden_interface {
+        lines.push("its interface is in another network namespace".to_owned());
+    }
     lines.extend(used.disks.iter().map(ToString::to_string));
     lines.extend(
         used.holders

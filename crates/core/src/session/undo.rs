@@ -39,9 +39,9 @@ enum Done {
 
 /// A step that was left, until the end of the undo shows what became of it.
 enum Left {
-    Here(Entry, NotRevertedReason),
+    Here(Box<Entry>, NotRevertedReason),
     /// Of another network namespace.
-    Elsewhere(Step),
+    Elsewhere(Box<Step>),
 }
 
 impl Session {
@@ -89,7 +89,7 @@ impl Session {
             if let Some(entry) = log.elsewhere.get(&id) {
                 waiting.elsewhere(entry);
                 if selected.contains(&id) {
-                    left.push(Left::Elsewhere(entry.step.clone()));
+                    left.push(Left::Elsewhere(Box::new(entry.step.clone())));
                 }
                 continue;
             }
@@ -97,7 +97,7 @@ impl Session {
                 continue;
             };
             if selected.contains(&id) && is_stopped() {
-                left.push(Left::Here(entry, NotRevertedReason::Interrupted));
+                left.push(Left::Here(Box::new(entry), NotRevertedReason::Interrupted));
                 continue;
             }
             if selected.contains(&id) && self.applied_but_original_unknown(&entry) {
@@ -175,7 +175,7 @@ impl Session {
                     let now = log.entries.get(&id);
                     let is_half_undone = now.is_some_and(|now| now.undoing.is_some());
                     waiting.left(&entry, &reason, is_half_undone);
-                    left.push(Left::Here(entry, reason));
+                    left.push(Left::Here(Box::new(entry), reason));
                 }
                 None => waiting.not_selected(&entry),
             }
@@ -186,12 +186,12 @@ impl Session {
                 continue;
             };
             if is_stopped() {
-                left.push(Left::Here(entry, NotRevertedReason::Interrupted));
+                left.push(Left::Here(Box::new(entry), NotRevertedReason::Interrupted));
             } else if log.is_reset_before(&entry) {
                 // It is undone together with the step that resets it, and that step is left.
-                left.push(Left::Here(entry, NotRevertedReason::Waits));
+                left.push(Left::Here(Box::new(entry), NotRevertedReason::Waits));
             } else if !was_reset && !force && self.applied_but_original_unknown(&entry) {
-                left.push(Left::Here(entry, NotRevertedReason::OriginalUnknown));
+                left.push(Left::Here(Box::new(entry), NotRevertedReason::OriginalUnknown));
             } else {
                 if !was_reset && self.applied_but_original_unknown(&entry) {
                     let why = NotRevertedReason::OriginalUnknown;

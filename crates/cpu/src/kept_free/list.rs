@@ -39,6 +39,25 @@ impl ProcessorList {
         self.0.is_empty()
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The numbers, the lowest first.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// The processors that are in both lists.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        self.iter()
+            .filter(|number| other.0.contains(number))
+            .collect()
+    }
+
     /// The processors that are not in another list.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
@@ -49,6 +68,12 @@ impl ProcessorList {
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
         self.0.is_subset(&other.0)
+    }
+}
+
+impl FromIterator<u32> for ProcessorList {
+    fn from_iter<I: IntoIterator<Item = u32>>(numbers: I) -> Self {
+        Self(numbers.into_iter().collect())
     }
 }
 

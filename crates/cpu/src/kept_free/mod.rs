@@ -5,9 +5,11 @@
 //! - [`Controller`], [`CpusetProcessors`], [`Partition`]: a partition of the processors, in the
 //!   controllers of cgroup v2.
 //! - [`InterruptAffinity`]: the processors that an interrupt may go to.
+//! - [`Cores`]: the cores of a host, and which of them a guest is given.
 //! - [`KeptFree`]: the tuning.
 
 mod controller;
+mod cores;
 mod interrupt;
 mod list;
 mod partition;
@@ -15,6 +17,7 @@ mod processors;
 mod tuning;
 
 pub use controller::{Controller, ControllerState};
+pub use cores::{Core, Cores};
 pub use interrupt::{AffinityState, InterruptAffinity};
 pub use list::{NotAList, ProcessorList};
 pub use partition::{Partition, PartitionState};

@@ -51,6 +51,28 @@ fn a_domain_has_the_devices_as_one_card() {
 }
 
 #[test]
+fn each_core_is_pinned_to_processors_of_the_host() {
+    assert!(!domain(&windows()).contains("cputune"));
+    let pins = (8..16).map(|core| format!("{core},{}", core + 16));
+    // More than it has cores, one of which would be an error of libvirt.
+    let xml = domain(&windows().pinned(pins.chain(["0".to_owned()])));
+    let document = roxmltree::Document::parse(&xml).unwrap();
+    let nodes = document
+        .descendants()
+        .filter(|node| node.has_tag_name("vcpupin"));
+    let found: Vec<_> = nodes
+        .map(|node| {
+            (
+                node.attribute("vcpu").unwrap(),
+                node.attribute("cpuset").unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(found.len(), 8, "{xml}");
+    assert_eq!((found[0], found[7]), (("0", "8,24"), ("7", "15,31")));
+}
+
+#[test]
 fn huge_pages_are_taken_from_the_node_that_has_them() {
     let pages = HugePages {
         size: 2048,
@@ -97,7 +119,8 @@ fn a_domain_is_valid_by_the_schema_of_libvirt() {
         size: 2048,
         node: Some(0),
     };
-    for guest in [windows(), windows().huge_pages(pages)] {
+    let pinned = windows().pinned(["8,24".to_owned()]);
+    for guest in [windows(), windows().huge_pages(pages), pinned] {
         std::fs::write(&file, domain(&guest)).unwrap();
         let output = Command::new("xmllint")
             .args(["--noout", "--relaxng"])

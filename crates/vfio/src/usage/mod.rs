@@ -9,6 +9,7 @@ mod display;
 mod mounts;
 mod network;
 mod nodes;
+mod nvidia;
 mod processes;
 mod runs_in;
 mod survey;
@@ -26,7 +27,8 @@ pub(crate) use console::Consoles;
 pub(crate) use disks::{disk_names, disk_uses};
 pub(crate) use display::{Connectors, connectors};
 pub(crate) use mounts::needed_over_network;
-pub(crate) use network::{interface_names, interface_uses};
+pub(crate) use network::{has_hidden_interface, interface_names, interface_uses};
+pub(crate) use nvidia::{Nvidia, Unbinding};
 pub(crate) use processes::{Holders, holders, holders_of_all};
 
 /// The processes that would make unbinding wait for ever.

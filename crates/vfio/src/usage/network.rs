@@ -10,7 +10,8 @@ use super::nodes::{directories, is_absent};
 
 /// A network interface of a device that is in use.
 ///
-/// An interface in another network namespace is not seen from here.
+/// An interface in another network namespace has no name here: see
+/// [`has_hidden_interface`](crate::DeviceUse::has_hidden_interface).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InterfaceUse {
@@ -77,6 +78,18 @@ fn interfaces(host: &Host, address: Address) -> Result<Vec<String>, HostError> {
         }
     }
     Ok(names)
+}
+
+/// Whether a device has interfaces and all of them are in other network namespaces, such as one of a
+/// container. The kernel shows the directory of a class while anything is in it, and entries of this class
+/// only in their own namespace.
+pub(crate) fn has_hidden_interface(host: &Host, address: Address) -> Result<bool, HostError> {
+    for directory in directories(host, address)? {
+        if directory.ends_with("/net") && host.list_if_there(&directory)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The names of the interfaces of a device and of those that vanish with them, such as VLANs.

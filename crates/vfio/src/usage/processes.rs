@@ -24,11 +24,18 @@ pub struct Holder {
     pub lets_go: bool,
     /// What it belongs to.
     pub runs_in: RunsIn,
+    /// The name of the virtual machine that it runs, if the file is one of VFIO and its command line has
+    /// a name, as QEMU's has: `-name guest=windows11`.
+    pub guest: Option<String>,
 }
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (process {}, {})", self.name, self.process, self.file)
+        write!(f, "{} (process {}", self.name, self.process)?;
+        if let Some(guest) = &self.guest {
+            write!(f, ", guest {guest}")?;
+        }
+        write!(f, ", {})", self.file)
     }
 }
 
@@ -117,6 +124,12 @@ pub(crate) fn holders_of_all(
             .trim()
             .replace(char::is_control, "?");
         let runs_in = RunsIn::of(host, process, &name)?;
+        let mut guest = None;
+        if open.iter().any(|file| is_of_vfio(file)) {
+            // It is empty if the process has ended.
+            let line = host.read(format!("/proc/{process}/cmdline"));
+            guest = guest_name(&line.unwrap_or_default());
+        }
         for file in open {
             for address in owners.get(&file).into_iter().flatten() {
                 found.entry(*address).or_default().found.push(Holder {
@@ -124,6 +137,7 @@ pub(crate) fn holders_of_all(
                     lets_go: lets_go(&name, &file),
                     runs_in: runs_in.clone(),
                     name: name.clone(),
+                    guest: guest.clone().filter(|_| is_of_vfio(&file)),
                     file: file.clone(),
                 });
             }
@@ -134,4 +148,65 @@ pub(crate) fn holders_of_all(
 
 fn lets_go(name: &str, file: &str) -> bool {
     file.starts_with("/dev/snd/controlC") && SOUND_SERVERS.contains(&name)
+}
+
+fn is_of_vfio(file: &str) -> bool {
+    file.starts_with("/dev/vfio/")
+}
+
+/// The name of the virtual machine in a command line of QEMU (`/proc/PID/cmdline`, each word ends with a
+/// zero byte): `-name NAME` or `-name guest=NAME,debug-threads=on`, with one or two dashes. The last one
+/// counts. A comma in the name is written twice.
+fn guest_name(line: &[u8]) -> Option<String> {
+    let mut words = line.split(|byte| *byte == 0);
+    let mut found = None;
+    while let Some(word) = words.next() {
+        if matches!(word, b"-name" | b"--name") {
+            found = words.next();
+        }
+    }
+    let value = String::from_utf8_lossy(found?).replace(",,", "\0");
+    let is_first = |place: usize, option: &str| place == 0 && !option.contains('=');
+    let mut options = value.split(',').enumerate();
+    let name = options.find_map(|(place, option)| {
+        let plain = is_first(place, option).then_some(option);
+        option.strip_prefix("guest=").or(plain)
+    })?;
+    let name = name.replace('\0', ",").replace(char::is_control, "?");
+    (!name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_guest_is_read_as_qemu_reads_it() {
+        let name = |words: &[&str]| guest_name(words.join("\0").as_bytes());
+        // libvirt 11.
+        let words = [
+            "/usr/bin/qemu-system-x86_64",
+            "-name",
+            "guest=win11,debug-threads=on",
+            "-S",
+        ];
+        assert_eq!(name(&words).as_deref(), Some("win11"));
+        for (value, is) in [
+            ("win11", Some("win11")),
+            ("win11,process=x", Some("win11")),
+            ("debug-threads=on,guest=win11", Some("win11")),
+            ("guest=a,,b", Some("a,b")),
+            ("guest=a\u{1b}[31m", Some("a?[31m")),
+            ("debug-threads=on", None),
+            ("", None),
+        ] {
+            assert_eq!(name(&["qemu", "--name", value]).as_deref(), is, "{value}");
+        }
+        assert_eq!(
+            name(&["qemu", "-name", "a", "-name", "b"]).as_deref(),
+            Some("b")
+        );
+        assert_eq!(name(&["qemu", "-name"]), None);
+        assert_eq!(guest_name(b""), None);
+    }
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use hosttune_core::{Host, HostError};
 use hosttune_pci::{Address, Device, Devices};
 
-use super::{DiskUse, Holder, InterfaceUse, connectors, disk_uses, holders_of_all, interface_uses};
+use super::{
+    DiskUse, Holder, InterfaceUse, connectors, disk_uses, has_hidden_interface, holders_of_all,
+    interface_uses,
+};
 
 /// What uses a device now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct DeviceUse {
     pub holders_are_partial: bool,
     /// Its network interfaces that are up.
     pub interfaces: Vec<InterfaceUse>,
+    /// Whether it has interfaces in other network namespaces alone, such as one of a container.
+    pub has_hidden_interface: bool,
     /// What its disks are used for.
     pub disks: Vec<DiskUse>,
     /// How many monitors are connected to it.
@@ -29,6 +34,7 @@ impl DeviceUse {
     pub fn is_unused(&self) -> bool {
         self.holders.is_empty()
             && self.interfaces.is_empty()
+            && !self.has_hidden_interface
             && self.disks.is_empty()
             && self.monitors == 0
     }
@@ -57,6 +63,7 @@ pub fn survey(host: &Host, devices: &Devices) -> Result<BTreeMap<Address, Device
             holders: holders.found,
             holders_are_partial: holders.is_partial,
             interfaces: interface_uses(host, address)?,
+            has_hidden_interface: has_hidden_interface(host, address)?,
             disks: disk_uses(host, address)?,
             monitors,
         };

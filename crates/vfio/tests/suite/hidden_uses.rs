@@ -1,11 +1,12 @@
 //! Uses of a device that no link between the two shows.
 
 use hosttune_core::host::FileContent;
+use hosttune_pci::Devices;
 use hosttune_pci::testing::Function;
 use hosttune_vfio::testing::Machine;
-use hosttune_vfio::{Lend, Role, survey};
+use hosttune_vfio::{Consent, Lend, Role, survey};
 
-use crate::support::{AUDIO, GPU, NIC, assess, at, gpu, host, lend_gpu, nvme, refused, role};
+use crate::support::{AUDIO, GPU, NIC, assess, at, gpu, host, lend_gpu, nic, nvme, refused, role};
 
 const CONTROLLER: &str = "/sys/devices/pci0000:00/0000:00:01.2/0000:03:00.0/nvme/nvme0";
 const MOUNTS: &str = "/proc/self/mountinfo";
@@ -216,7 +217,7 @@ fn a_name_that_is_not_utf8_hides_nothing() {
         .start_process(4242, "evtest", &["/dev/input/event9"]);
     let lines = refused(&machine, &lend_gpu());
     assert!(lines.len() == 1 && lines[0].contains("evtest"), "{lines:?}");
-    let devices = hosttune_pci::Devices::read(&host(&machine)).unwrap();
+    let devices = Devices::read(&host(&machine)).unwrap();
     let used = survey(&host(&machine), &devices).unwrap();
     assert_eq!(used[&GPU.parse().unwrap()].holders.len(), 1);
 }
@@ -271,4 +272,49 @@ fn a_group_that_another_guest_has_is_not_lent() {
         lines.len() == 1 && lines[0].contains("process 4242, /dev/vfio/2"),
         "{lines:?}"
     );
+}
+
+/// A container has the interface: its directory is there and shows no name.
+#[test]
+fn an_interface_in_another_network_namespace_is_in_use() {
+    let interfaces = format!("/sys/devices/pci0000:00/0000:00:01.1/{NIC}/net");
+    let machine = Machine::desktop();
+    let lend = Lend::new([nic()]);
+    assert_eq!(refused(&machine, &lend), [""; 0]);
+    machine.bus().memory().change(|tree| {
+        tree.remove(format!("{interfaces}/eth0/flags"));
+        tree.remove(format!("{interfaces}/eth0"));
+    });
+    let _ = machine.bus().memory().clone().directory(&interfaces);
+    let lines = refused(&machine, &lend);
+    assert!(
+        lines.len() == 1 && lines[0].contains("in another network namespace"),
+        "{lines:?}"
+    );
+    let devices = Devices::read(&host(&machine)).unwrap();
+    let used = survey(&host(&machine), &devices).unwrap();
+    assert!(!used[&NIC.parse().unwrap()].is_unused());
+    let lend = lend.consent(Consent::NetworkConfiguration);
+    assert_eq!(refused(&machine, &lend), [""; 0]);
+}
+
+/// nvidia_drm has no process, and the driver waits for it: the write to `unbind` would never return.
+#[test]
+fn a_card_that_nvidia_drm_has_open_is_refused() {
+    let with_module = |version: &str, modeset: &str| {
+        let machine = Machine::new()
+            .with(Function::new(GPU, "10de:2684", "030000").group(2))
+            .with_file("/sys/module/nvidia/version", version)
+            .with_file("/sys/module/nvidia_drm/parameters/modeset", modeset);
+        let ids = vec!["10de:2684".parse().unwrap()];
+        machine.bus().register("nvidia", ids);
+        refused(&machine, &lend_gpu())
+    };
+    let lines = with_module("550.90.07", "Y");
+    assert!(
+        lines.len() == 1 && lines[0].contains("driver 550.90.07 waits"),
+        "{lines:?}"
+    );
+    assert_eq!(with_module("550.90.07", "N"), [""; 0]);
+    assert_eq!(with_module("580.105.08", "Y"), [""; 0]);
 }

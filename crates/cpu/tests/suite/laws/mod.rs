@@ -3,6 +3,7 @@
 //!
 //! The number of cases is `PROPTEST_CASES` if that is set, otherwise the number at each test.
 
+mod cores;
 mod drivers;
 mod irqbalance;
 mod kept;
