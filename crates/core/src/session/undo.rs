@@ -191,7 +191,10 @@ impl Session {
                 // It is undone together with the step that resets it, and that step is left.
                 left.push(Left::Here(Box::new(entry), NotRevertedReason::Waits));
             } else if !was_reset && !force && self.applied_but_original_unknown(&entry) {
-                left.push(Left::Here(Box::new(entry), NotRevertedReason::OriginalUnknown));
+                left.push(Left::Here(
+                    Box::new(entry),
+                    NotRevertedReason::OriginalUnknown,
+                ));
             } else {
                 if !was_reset && self.applied_but_original_unknown(&entry) {
                     let why = NotRevertedReason::OriginalUnknown;
