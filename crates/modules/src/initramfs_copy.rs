@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::modprobe_d::ModprobeConfiguration;
 use crate::module::canonical;
-use crate::module_options::ModuleOption;
+use crate::module_option::ModuleOption;
 use crate::module_parameter::is_same_value;
 
 /// Options of modules in one initramfs image, of the modules that are inside. It can be read and not set: a program

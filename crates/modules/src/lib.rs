@@ -56,6 +56,8 @@ pub mod initramfs;
 #[cfg(feature = "initramfs")]
 mod initramfs_copy;
 #[cfg(feature = "loading")]
+mod initramfs_images;
+#[cfg(feature = "loading")]
 mod kernel_module;
 #[cfg(feature = "loading")]
 mod link;
@@ -65,6 +67,8 @@ mod modprobe;
 #[cfg(feature = "loading")]
 pub mod modprobe_d;
 pub mod module;
+#[cfg(feature = "loading")]
+mod module_option;
 #[cfg(feature = "loading")]
 mod module_options;
 #[cfg(feature = "loading")]
@@ -85,7 +89,9 @@ pub use initramfs_copy::{InitramfsCopy, InitramfsOptions};
 pub use kernel_module::{KernelModule, ModuleState};
 pub use module::Availability;
 #[cfg(feature = "loading")]
-pub use module_options::{LiveValue, ModuleOption, ModuleOptions, takes_effect, takes_effect_from};
+pub use module_option::{LiveValue, ModuleOption, takes_effect, takes_effect_from};
+#[cfg(feature = "loading")]
+pub use module_options::ModuleOptions;
 #[cfg(feature = "loading")]
 pub use module_parameter::{ModuleParameter, ParameterState};
 #[cfg(feature = "loading")]

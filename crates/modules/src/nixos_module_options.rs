@@ -5,7 +5,7 @@ use hosttune_core::host::RootKind;
 use hosttune_core::{Error, Host, HostError, HostErrorKind, Planner, Unsupported, UnsupportedKind};
 
 use crate::modprobe_d::ModprobeConfiguration;
-use crate::module_options::{
+use crate::module_option::{
     LiveValue, ModuleOption, expect_value, takes_effect, unsupported_option,
 };
 use crate::module_parameter::is_same_value;
