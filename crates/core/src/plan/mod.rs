@@ -171,8 +171,9 @@ pub struct Step {
     /// The state before the step.
     pub from: Before,
     /// What the knob showed when the step was planned, if an earlier step only makes the step possible. A
-    /// journal that has lost the state before the step is reverted to this one. `None` if `from` is known, if
-    /// the knob did not exist yet or could not be read, or if an earlier step resets it.
+    /// journal that has lost the state before the step is reverted to this one. The state to set stands for a
+    /// step without which nothing is lost: the knob showed that state, or an earlier step resets it and restores
+    /// it. `None` if `from` is known, or if the knob did not exist yet or could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned_from: Option<Value>,
     /// The state to set.

@@ -165,6 +165,8 @@ impl<'a> PlannedView<'a> {
     ) -> Outcome {
         let Target { knob, kind, .. } = target;
         let mut planned_from = None;
+        // The step that resets it restores it too: without the state in between, nothing is lost.
+        let is_reset = ahead.get(&target.key) == Some(&Before::DependsOnEarlierStep);
         let mut current = match self.current(ahead, *kind, knob) {
             now if cured => {
                 planned_from = now.ok().and_then(|now| planned(target, now.known()?));
@@ -210,7 +212,7 @@ impl<'a> PlannedView<'a> {
         match self.affected(ahead, target) {
             Ok(side_effects) => Outcome::Step {
                 from: current,
-                planned_from,
+                planned_from: planned_from.or_else(|| is_reset.then(|| target.to.clone())),
                 damaged,
                 side_effects,
             },
@@ -309,7 +311,11 @@ fn planned(target: &Target, now: &Value) -> Option<Value> {
         return None;
     }
     let original = kind.original(knob, now)?;
-    (original != *to && !kind.satisfies(knob, &original, to)).then_some(original)
+    if kind.satisfies(knob, &original, to) {
+        // With or without the step, nothing is lost.
+        return Some(to.clone());
+    }
+    Some(original)
 }
 
 fn unreadable(error: HostError) -> Outcome {

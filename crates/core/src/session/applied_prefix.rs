@@ -80,6 +80,7 @@ impl Session {
             let Step { knob, from, to, .. } = &entry.step;
             let seen = seen.get(&entry.key());
             from.known().is_none()
+                && entry.step.planned_from.as_ref() != Some(to)
                 && !log.is_reset_before(entry)
                 && seen.is_some_and(|(kind, seen)| {
                     seen.as_ref()

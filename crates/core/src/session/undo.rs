@@ -73,7 +73,8 @@ impl Session {
         };
         let mut left: Vec<Left> = Vec::new();
         // Steps whose knob shows what we set, but whose original was lost with the end of the
-        // journal, and whether an earlier step that reset the knob still records what it was.
+        // journal, and whether nothing is lost with it: an earlier step that reset the knob still
+        // records what it was, or has restored it, or it showed the same when the step was planned.
         let mut unknown: Vec<(u64, bool)> = Vec::new();
         // The apply whose last end was passed on, and the owner it was passed to.
         let mut passed: Option<(Entry, Foreign)> = None;
@@ -101,7 +102,8 @@ impl Session {
                 continue;
             }
             if selected.contains(&id) && self.applied_but_original_unknown(&entry) {
-                unknown.push((id, log.is_reset_before(&entry)));
+                let is_unchanged = entry.step.planned_from.as_ref() == Some(&entry.step.to);
+                unknown.push((id, is_unchanged || log.is_reset_before(&entry)));
                 continue;
             }
             let replaced = selected.contains(&id) && self.is_replaced(&entry.step);
@@ -227,9 +229,14 @@ impl Session {
             .entries
             .get(&entry.id)
             .is_none_or(|now| now.undoing.is_some());
+        // A step that waits was not tried: what it waits for may bring the thing back with its settings,
+        // as the return of a lent device does.
         let may_come_back = matches!(
             reason,
-            NotRevertedReason::Hidden(_) | NotRevertedReason::Interrupted
+            NotRevertedReason::Hidden(_)
+                | NotRevertedReason::Interrupted
+                | NotRevertedReason::Waits
+                | NotRevertedReason::WaitsFor(_)
         );
         !is_half_undone
             && !may_come_back

@@ -159,6 +159,7 @@ impl Log {
                     // Until a record tells what was really there: it may be lost with the end of the file.
                     if let (Before::DependsOnEarlierStep, Some(planned)) =
                         (&step.from, &step.planned_from)
+                        && *planned != step.to
                     {
                         step.from = Before::Known(planned.clone());
                     }
