@@ -270,7 +270,7 @@ impl Run<'_> {
             }
         }
         let nice = start.nice;
-        let held = self.hold_power_profile();
+        let held = self.hold_power_profile(arguments.wait);
         if let Some(note) = &held.note {
             self.say(note);
         }

@@ -80,7 +80,8 @@ impl Run<'_> {
         {
             self.global.only = self.profile.open_to_users().part_names();
         }
-        by.notes.extend(self.would_hold_power_profile());
+        by.notes
+            .extend(self.would_hold_power_profile(arguments.wait));
         let tuning = self.tuning(&session)?;
         let session = self.narrowed(session, &*tuning)?;
         let plan = tuning.plan(&session)?;

@@ -79,7 +79,7 @@ impl Run<'_> {
         let ending = self.ending("run")?;
         let runner = ProcessId::own().map_err(Failure::Process)?;
         let mut watchdog = self.start_watchdog(&runner)?;
-        let held = self.hold_power_profile();
+        let held = self.hold_power_profile(request.wait);
         let entered = watchdog
             .ready(&runner.boot)
             .map_err(Failure::Watchdog)

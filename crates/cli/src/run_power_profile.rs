@@ -6,13 +6,18 @@ use hosttune_run::power_profile::{Hold, HoldError, Released, holder, system_bus}
 
 use super::run::Run;
 
-/// How long the daemon is waited for. It answers in a millisecond; a game does not wait for one that hangs.
-const LIMIT: Duration = Duration::from_secs(2);
+/// How long the daemon is waited for: a fifth of the time of `--wait`, of which the helper needs the rest, but at least
+/// two seconds. It answers in a millisecond; a game does not wait for one that hangs.
+fn limit(wait: u16) -> Duration {
+    Duration::from_secs(u64::from(wait / 5).max(2))
+}
 
 /// What a run holds of a power profile, and what is to be said about it.
 #[derive(Debug, Default)]
 pub(super) struct HeldProfile {
     hold: Option<Hold>,
+    /// How long the daemon is waited for.
+    limit: Duration,
     /// Why it is not held although a daemon owns it, or not in effect.
     pub(super) note: Option<String>,
 }
@@ -26,14 +31,15 @@ impl Run<'_> {
     }
 
     /// Takes the hold, if a daemon runs that owns power profiles. From then on the host leaves to it what it owns.
-    pub(super) fn hold_power_profile(&mut self) -> HeldProfile {
+    pub(super) fn hold_power_profile(&mut self, wait: u16) -> HeldProfile {
         let Some(profile) = self.wanted_power_profile() else {
             return HeldProfile::default();
         };
         let bus = system_bus(self.global.root.as_deref());
+        let limit = limit(wait);
         // All users can see it.
         let reason = format!("{} runs a command", self.profile.name());
-        match Hold::take(&bus, profile, &reason, Instant::now() + LIMIT) {
+        match Hold::take(&bus, profile, &reason, Instant::now() + limit) {
             Ok(None) => HeldProfile::default(),
             Ok(Some(hold)) => {
                 self.power_profile = Some(shown(profile, hold.daemon()));
@@ -46,11 +52,13 @@ impl Run<'_> {
                 });
                 HeldProfile {
                     hold: Some(hold),
+                    limit,
                     note,
                 }
             }
             Err(why) => HeldProfile {
                 hold: None,
+                limit,
                 note: Some(not_held(profile, &why)),
             },
         }
@@ -58,10 +66,10 @@ impl Run<'_> {
 
     /// Looks for the daemon at which a profile would be held, and plans as if it was. Returns what is to be said about
     /// it. Nothing is changed.
-    pub(super) fn would_hold_power_profile(&mut self) -> Option<String> {
+    pub(super) fn would_hold_power_profile(&mut self, wait: u16) -> Option<String> {
         let profile = self.wanted_power_profile()?;
         let bus = system_bus(self.global.root.as_deref());
-        match holder(&bus, Instant::now() + LIMIT) {
+        match holder(&bus, Instant::now() + limit(wait)) {
             Ok(daemon) => {
                 self.power_profile = daemon.map(|daemon| shown(profile, daemon));
                 None
@@ -76,7 +84,7 @@ impl HeldProfile {
     pub(super) fn release(self) -> Option<String> {
         let hold = self.hold?;
         let profile = hold.profile().to_owned();
-        match hold.release(Instant::now() + LIMIT) {
+        match hold.release(Instant::now() + self.limit) {
             Ok(Released::Now) => None,
             Ok(Released::EndedBefore(why)) => Some(format!(
                 "the power profile {profile} was not held until the end: {why}"

@@ -9,6 +9,9 @@ use rustix::process::{Signal, kill_process};
 use super::run::{Waiting, nothing_is_left, run, status, until};
 use super::tree::{Snapshot, Tree};
 
+/// The daemon is waited for a fifth of this, so that a busy machine changes nothing.
+const PATIENT: [&str; 2] = ["--wait", "300"];
+
 const GOVERNOR: &str = "sys/devices/system/cpu/cpufreq/policy0/scaling_governor";
 
 /// A tree with a bus.
@@ -44,8 +47,8 @@ impl Place {
         text.trim().to_owned()
     }
 
-    fn waiting(&self, options: &[&str], name: &str) -> Waiting {
-        Waiting::start(&self.tree, options, self.files.path(), name)
+    fn waiting(&self, name: &str) -> Waiting {
+        Waiting::start(&self.tree, &PATIENT, self.files.path(), name)
     }
 }
 
@@ -57,7 +60,7 @@ fn what_a_daemon_holds_is_left_to_it() {
     };
     let original = place.governor();
     // Nobody owns power profiles: the governor is set.
-    let mut waiting = place.waiting(&[], "without");
+    let mut waiting = place.waiting("without");
     assert_eq!(place.governor(), "performance");
     assert_eq!(
         status(&place.tree)["runs"][0]["power_profile"],
@@ -66,7 +69,7 @@ fn what_a_daemon_holds_is_left_to_it() {
     waiting.let_end();
     waiting.child.wait().unwrap();
     let daemon = FakeDaemon::start(&place.socket, false).unwrap();
-    let mut waiting = place.waiting(&[], "with");
+    let mut waiting = place.waiting("with");
     assert_eq!(place.governor(), original);
     assert_eq!(daemon.profiles().active(), "performance");
     let document = status(&place.tree);
@@ -80,7 +83,7 @@ fn what_a_daemon_holds_is_left_to_it() {
         "{shown}"
     );
     // Each of two runs has its own hold.
-    let mut second = place.waiting(&[], "second");
+    let mut second = place.waiting("second");
     assert_eq!(daemon.profiles().holds.len(), 2);
     waiting.let_end();
     waiting.child.wait().unwrap();
@@ -95,14 +98,19 @@ fn what_a_daemon_holds_is_left_to_it() {
     assert_eq!(daemon.profiles().active(), "balanced");
     // Without the part that the profile stands for, nothing is held.
     let count = daemon.profiles().count;
-    let output = run(&place.tree, &["--only", "sysctl"], &["true"])
-        .output()
-        .unwrap();
+    let output = run(
+        &place.tree,
+        &["--only", "sysctl", "--wait", "300"],
+        &["true"],
+    )
+    .output()
+    .unwrap();
     assert!(output.status.success(), "{output:?}");
     // What would be held is told, and is not.
-    let explained = place
-        .tree
-        .gaming(&["run", "--explain", "--json", "--", "true"]);
+    let explained =
+        place
+            .tree
+            .gaming(&["run", "--wait", "300", "--explain", "--json", "--", "true"]);
     let document = explained.document();
     assert_eq!(
         document["command"]["power_profile"],
@@ -125,7 +133,7 @@ fn a_profile_that_is_not_held_is_said() {
     let daemon = FakeDaemon::start(&place.socket, true).unwrap();
     let mut command = run(
         &place.tree,
-        &[],
+        &PATIENT,
         &[
             "sh",
             "-c",
@@ -153,7 +161,7 @@ fn a_profile_that_is_not_held_is_said() {
     // The governor is set then, as without the daemon.
     daemon.only(&["balanced"]);
     let shown = place.tree.at(GOVERNOR);
-    let output = run(&place.tree, &[], &["cat", shown.to_str().unwrap()])
+    let output = run(&place.tree, &PATIENT, &["cat", shown.to_str().unwrap()])
         .output()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
