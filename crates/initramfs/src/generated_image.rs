@@ -462,19 +462,7 @@ impl Knob for GeneratedImage {
         _: &ImageState,
     ) -> Result<Option<String>, HostError> {
         let was = identity.and_then(|text| serde_json::from_str::<FileSystem>(text).ok());
-        if let Some(was) = was
-            && let Some(why) = was.why_away(host, &self.path)?
-        {
-            return Ok(Some(why));
-        }
-        let directory = self.path.rsplit_once('/').map_or("/", |(parent, _)| parent);
-        if host.exists(&self.path)? || !host.list_if_there(directory)?.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(format!(
-            "{} is not there, and neither is any other file in {directory}: if the boot partition is not mounted, mount it; then revert again",
-            self.path
-        )))
+        host.file_out_of_reach(&self.path, was.as_ref())
     }
 
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {

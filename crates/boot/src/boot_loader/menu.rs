@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use super::Generators;
 use super::generators::GENERATOR;
 use super::menu_text::{self, Origin};
-use crate::boot_once::out_of_reach;
 use crate::command_line::CommandLineSetting;
 
 /// Where menus are: Debian and Arch, and Fedora and openSUSE.
@@ -379,7 +378,7 @@ impl Knob for GrubMenu {
     ) -> Result<Option<String>, HostError> {
         let identity = identity.and_then(|text| serde_json::from_str::<MenuIdentity>(text).ok());
         let was = identity.and_then(|identity| identity.file_system);
-        out_of_reach(host, &self.0, was.as_ref())
+        host.file_out_of_reach(&self.0, was.as_ref())
     }
 
     /// The file system, and what the menu has besides arguments of kernels. The journal merges two changes

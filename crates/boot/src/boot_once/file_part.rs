@@ -127,29 +127,6 @@ pub(super) fn file_system(identity: Option<&str>) -> Option<FileSystem> {
     identity.and_then(|text| serde_json::from_str(text).ok())
 }
 
-/// Why it cannot be told what became of a file of a boot loader, which `was` on this file system when it
-/// was changed: that one is not mounted. The directory of such a file always has other files.
-pub(crate) fn out_of_reach(
-    host: &Host,
-    path: &str,
-    was: Option<&FileSystem>,
-) -> Result<Option<String>, HostError> {
-    if let Some(was) = was
-        && let Some(why) = was.why_away(host, path)?
-    {
-        return Ok(Some(why));
-    }
-    let Some((directory, _)) = path.rsplit_once('/') else {
-        return Ok(None);
-    };
-    if host.exists(path)? || !host.list_if_there(directory)?.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(format!(
-        "{path} is not there, and neither is any other file in {directory}: if the boot partition is not mounted, mount it; then revert again"
-    )))
-}
-
 /// Why the file cannot be changed: a symlink or a read-only mount.
 pub(super) fn unsupported(host: &Host, path: &str) -> Result<Option<Unsupported>, HostError> {
     ConfigFile::new(path)?.unsupported(host, &FileState::Absent)

@@ -102,7 +102,7 @@ impl Knob for GrubVariable {
         _: &FilePart,
     ) -> Result<Option<String>, HostError> {
         let was = file_part::file_system(identity);
-        file_part::out_of_reach(host, &self.block, was.as_ref())
+        host.file_out_of_reach(&self.block, was.as_ref())
     }
 
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {

@@ -256,7 +256,7 @@ impl Knob for MarkedBlock {
         _: &FilePart,
     ) -> Result<Option<String>, HostError> {
         let was = file_part::file_system(identity);
-        file_part::out_of_reach(host, &self.file, was.as_ref())
+        host.file_out_of_reach(&self.file, was.as_ref())
     }
 
     fn identity(&self, host: &Host) -> Result<Option<String>, HostError> {

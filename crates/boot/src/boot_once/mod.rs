@@ -57,7 +57,6 @@ pub use efi_variable::{EfiValue, EfiVariable};
 pub(crate) use entry_file::is_ours;
 pub use environment_block::{BLOCK_LENGTH, EnvironmentBlock, EnvironmentBlockError};
 pub use file_part::FilePart;
-pub(crate) use file_part::out_of_reach;
 pub use grub_variable::GrubVariable;
 pub use leaked::{Leak, leaks};
 pub use marked_block::{MarkedBlock, MarkedBlockError};

@@ -61,6 +61,32 @@ impl FileSystem {
 }
 
 impl Host {
+    /// Why it cannot be told what became of a file in a directory that always has other files, such as one of a
+    /// boot loader: the file system that the file `was` on when it was changed is not mounted now.
+    ///
+    /// # Errors
+    /// As [`Host::file_system`], and any error of looking into the directory.
+    pub fn file_out_of_reach(
+        &self,
+        file: &str,
+        was: Option<&FileSystem>,
+    ) -> Result<Option<String>, HostError> {
+        if let Some(was) = was
+            && let Some(why) = was.why_away(self, file)?
+        {
+            return Ok(Some(why));
+        }
+        let Some((directory, _)) = file.rsplit_once('/') else {
+            return Ok(None);
+        };
+        if self.exists(file)? || !self.list_if_there(directory)?.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "{file} is not there, and neither is any other file in {directory}: if the boot partition is not mounted, mount it; then revert again"
+        )))
+    }
+
     /// Why a path cannot be written, if the running system has it on a read-only mount; `None` also
     /// if that cannot be determined. Links in the path are not resolved.
     ///
